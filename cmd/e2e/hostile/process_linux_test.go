@@ -1,0 +1,6 @@
+package hostile
+
+import "syscall"
+
+// dieWithParent ends servers whose test was killed.
+func dieWithParent() *syscall.SysProcAttr { return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }
