@@ -283,7 +283,7 @@ func (r *Rooms) createRoom(ctx context.Context, c *creation, roomID id.RoomID, c
 			return err
 		}
 		for _, p := range events {
-			p.Timestamp = c.Timestamp
+			p.Timestamp = create.Timestamp() // one moment: a clock read after the answer is later than all of them
 			if _, err := b.addLocal(ctx, p, "", ""); err != nil {
 				return badRoomState(err)
 			}

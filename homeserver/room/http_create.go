@@ -3,6 +3,7 @@ package room
 import (
 	"context"
 	"encoding/json"
+	"time"
 
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/id"
@@ -42,11 +43,21 @@ func (r *Rooms) PostCreateRoom(ctx context.Context, who web.Requester, in create
 	default:
 		return roomOut{}, mautrix.MInvalidParam.WithMessage("visibility is public or private")
 	}
+	nextMillisecond()
+	defer nextMillisecond()
 	roomID, err := r.Create(ctx, CreateInput{Creator: who.UserID, AppService: serviceOf(who), Public: in.Visibility == "public",
 		AliasName: in.AliasName, Name: in.Name, Topic: in.Topic, Invite: in.Invite, Version: in.RoomVersion,
 		CreationContent: in.CreationContent, InitialState: in.InitialState, Preset: in.Preset, Direct: in.IsDirect,
 		PowerLevels: in.PowerLevels, Timestamp: massaged(who, in.Timestamp)})
 	return roomOut{roomID}, err
+}
+
+// nextMillisecond waits until the clock ticks. Timestamps have no finer unit, and a room can be made in less: it begins in a
+// millisecond of its own, so that a jump to the moment before it finds nothing, and one to the moment after it what came after.
+// spec: cs#get_matrixclientv1roomsroomidtimestamp_to_event
+func nextMillisecond() {
+	now := time.Now()
+	time.Sleep(now.Truncate(time.Millisecond).Add(time.Millisecond).Sub(now))
 }
 
 type upgradeIn struct {
