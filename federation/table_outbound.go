@@ -136,10 +136,11 @@ func (o *outbound) dropEvents(ctx context.Context, server string, events []outbo
 	return err
 }
 
-// waitingServers lists the servers for which something waits and that may be tried now.
+// waitingServers lists the servers for which something waits and that may be tried before the next sweep: workers wait out short
+// pauses themselves.
 func (o *outbound) waitingServers(ctx context.Context) ([]string, error) {
 	name := func(s database.Scanner) (server string, err error) { return server, s.Scan(&server) }
-	paused, err := database.Rows(ctx, o.f.DB, name, destPaused, time.Now().UnixMilli())
+	paused, err := database.Rows(ctx, o.f.DB, name, destPaused, time.Now().Add(sweepRows).UnixMilli())
 	if err != nil {
 		return nil, err
 	}
