@@ -76,7 +76,7 @@ func (r *Rooms) inviteRemote(ctx context.Context, e *roomEntry, in *MemberInput,
 		}
 	}
 	ev, err := r.newBatch(e, h).build(ctx, event.Proto{Type: typeMember, StateKey: (*string)(&in.Target), Sender: in.Sender,
-		Content: content, Timestamp: in.Timestamp})
+		Content: content, Timestamp: in.Timestamp, Extra: map[string]json.RawMessage{"origin": text(r.server)}}) // origin: the answer must have it
 	if err != nil {
 		return "", err
 	}
