@@ -82,8 +82,8 @@ func (t *Timelines) stateAtToken(ctx context.Context, a *access, token string) (
 	return t.rooms.StateAfter(ctx, evs[0])
 }
 
-// GetJoinedMembers lists who is in the room, for members of it. A name or an avatar that is not set is null, not absent:
-// existing clients and test suites look for the member.
+// GetJoinedMembers lists who is in the room, for members of it. A name or an avatar that is not set is empty: clients look
+// for the member, and its type is string.
 //
 // spec: cs#get_matrixclientv3roomsroomidjoined_members
 func (t *Timelines) GetJoinedMembers(ctx context.Context, who web.Requester, in RoomIn) (web.Bytes, error) {
@@ -101,16 +101,9 @@ func (t *Timelines) GetJoinedMembers(ctx context.Context, who web.Requester, in 
 	dst := append(make([]byte, 0, 120*len(members)+16), `{"joined":{`...)
 	for _, m := range members {
 		dst = append(appendKey(dst, string(m.UserID)), `{"display_name":`...)
-		dst = appendOrNull(dst, m.DisplayName)
+		dst = AppendString(dst, m.DisplayName)
 		dst = append(dst, `,"avatar_url":`...)
-		dst = append(appendOrNull(dst, m.AvatarURL), '}')
+		dst = append(AppendString(dst, m.AvatarURL), '}')
 	}
 	return append(dst, '}', '}'), nil
-}
-
-func appendOrNull(dst []byte, s string) []byte {
-	if s == "" {
-		return append(dst, "null"...)
-	}
-	return AppendString(dst, s)
 }
