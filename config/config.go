@@ -51,6 +51,8 @@ type Config struct {
 	AppServices AppServices `yaml:"appservices"`
 	// Relays for calls (TURN).
 	TURN TURN `yaml:"turn"`
+	// Signing in through pages of this server, and through OpenID providers.
+	OAuth OAuth `yaml:"oauth"`
 	// Messages of the operator to users, each in a room of its own.
 	ServerNotices ServerNotices `yaml:"server_notices"`
 	// What other programs find under /.well-known/matrix.
@@ -341,6 +343,48 @@ type AppServices struct {
 	DenyNetworks []Network `yaml:"deny_networks"`
 	// Longest time for a transaction.
 	Timeout Duration `yaml:"timeout"`
+}
+
+// OAuth is how people sign in on pages.
+type OAuth struct {
+	// Serve the OAuth 2.0 API, which Element X and Element prefer, with pages for signing in, for allowing clients and for one's
+	// own sessions. Older clients get single sign-on through the same pages.
+	Enabled bool `yaml:"enabled"`
+	// OpenID providers at which people sign in, such as ProConnect or Keycloak.
+	Providers []OpenIDProvider `yaml:"providers"`
+	// Networks that providers may not be in. Empty: all allowed, since the operator writes their addresses.
+	DenyNetworks []Network `yaml:"deny_networks"`
+}
+
+// OpenIDProvider is one of them. Its redirect address is /oauth2/callback of this server.
+type OpenIDProvider struct {
+	// A short name for addresses, such as proconnect.
+	ID string `yaml:"id"`
+	// What the button says.
+	Name string `yaml:"name"`
+	// A picture (mxc://) and a brand, for clients that show them.
+	Icon  string `yaml:"icon"`
+	Brand string `yaml:"brand"`
+	// Address of the provider, as in its metadata.
+	Issuer string `yaml:"issuer"`
+	// What the provider gave this server.
+	ClientID         string `yaml:"client_id"`
+	ClientSecret     string `yaml:"client_secret"`
+	ClientSecretFile string `yaml:"client_secret_file"`
+	// Empty: openid, profile, email.
+	Scopes []string `yaml:"scopes"`
+	// Level of authentication to ask for (ProConnect: eidas1).
+	ACRValues string `yaml:"acr_values"`
+	// Claims to take the user name, display name and e-mail address from. Empty: preferred_username or e-mail, name, email.
+	LocalpartClaim   string `yaml:"localpart_claim"`
+	DisplayNameClaim string `yaml:"display_name_claim"`
+	EmailClaim       string `yaml:"email_claim"`
+	// Take e-mail addresses over that the provider does not call verified.
+	TrustEmail bool `yaml:"trust_email"`
+	// Make an account for whoever has none.
+	Register bool `yaml:"register"`
+	// Link an account that exists with the same user name. Only for providers that alone decide who has which name.
+	LinkExisting bool `yaml:"link_existing"`
 }
 
 // TURN are relays for calls.

@@ -43,6 +43,7 @@ func Default() *Config {
 		Push:        Push{Enabled: true, DenyNetworks: private(), Timeout: Duration(20 * time.Second)},
 		Limits:      defaultLimits(),
 		AppServices: AppServices{Timeout: minute},
+		OAuth:       OAuth{Enabled: true},
 		TURN:        TURN{Lifetime: 24 * hour},
 		ServerNotices: ServerNotices{
 			Localpart: "_server", DisplayName: "Server notices", RoomName: "Server notices",

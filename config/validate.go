@@ -48,6 +48,7 @@ func (l *loader) validate() {
 		}
 		l.positive("turn.lifetime", c.TURN.Lifetime)
 	}
+	l.providers()
 	if s := c.ServerNotices.Localpart; s != "" && !localpart.MatchString(s) {
 		l.wrong("server_notices.localpart", "%q is not a user name of a-z, 0-9 and . _ = - / +", s)
 	}
@@ -65,6 +66,35 @@ func (l *loader) validate() {
 		}
 	}
 	l.url("well_known.support.page", c.WellKnown.Support.Page)
+}
+
+var providerID = regexp.MustCompile(`^[a-zA-Z0-9._~-]{1,100}$`)
+
+func (l *loader) providers() {
+	seen := map[string]bool{}
+	for i := range l.cfg.OAuth.Providers {
+		p := &l.cfg.OAuth.Providers[i]
+		key := "oauth.providers"
+		if !providerID.MatchString(p.ID) || seen[p.ID] {
+			l.wrong(key, "entry %d: id %q is not a short name, or comes twice", i+1, p.ID)
+		}
+		seen[p.ID] = true
+		if p.Name == "" || p.ClientID == "" {
+			l.wrong(key, "entry %d: name and client_id must not be empty", i+1)
+		}
+		if u, err := url.Parse(p.Issuer); err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" {
+			l.wrong(key, "entry %d: issuer %q is not an address", i+1, p.Issuer)
+		}
+		if p.ClientSecretFile == "" {
+			continue
+		}
+		text, err := os.ReadFile(p.ClientSecretFile)
+		if err != nil {
+			l.wrong(key, "entry %d: %v", i+1, unwrapPath(err))
+			continue
+		}
+		p.ClientSecret = strings.TrimSpace(string(text))
+	}
 }
 
 var localpart = regexp.MustCompile(`^[a-z0-9._=/+-]{1,200}$`)

@@ -20,6 +20,7 @@ import (
 	"github.com/viaduc/viaduc/homeserver/ephemeral"
 	"github.com/viaduc/viaduc/homeserver/event"
 	"github.com/viaduc/viaduc/homeserver/media"
+	"github.com/viaduc/viaduc/homeserver/oauth"
 	"github.com/viaduc/viaduc/homeserver/policy"
 	"github.com/viaduc/viaduc/homeserver/push"
 	"github.com/viaduc/viaduc/homeserver/room"
@@ -50,6 +51,8 @@ type Options struct {
 	Previews *http.Client
 	// Gateways calls push gateways; it must refuse private addresses.
 	Gateways *http.Client
+	// Providers calls OpenID providers.
+	Providers *http.Client
 	// Aliases and networks of application services.
 	AliasAllowed func(ctx context.Context, user id.UserID, appService string, alias id.RoomAlias) error
 	AskForAlias  func(ctx context.Context, alias id.RoomAlias) bool
@@ -61,6 +64,7 @@ type Options struct {
 // Homeserver is the slices, in floor order.
 type Homeserver struct {
 	Accounts  *account.Accounts
+	OAuth     *oauth.OAuth
 	Rooms     *room.Rooms
 	Timelines *timeline.Timelines
 	Keys      *e2ee.Keys
@@ -86,6 +90,7 @@ func New(ctx context.Context, o Options) (*Homeserver, error) {
 		return nil, err
 	}
 	h.Accounts.SetExclusive(h.reserved(o.Exclusive))
+	h.OAuth = oauth.New(oauth.Options{Config: o.Config, DB: o.DB, Accounts: h.Accounts, HTTP: o.Providers})
 	h.Rooms = room.New(h.roomDeps(o))
 	h.Rooms.Follow()
 	h.Timelines = timeline.New(timeline.Deps{DB: o.DB, Stream: o.Stream, Accounts: h.Accounts, Rooms: h.Rooms, Remote: room.Past{Rooms: h.Rooms},
@@ -161,6 +166,7 @@ func (h *Homeserver) roomDeps(o Options) room.Deps {
 func (h *Homeserver) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return h.Accounts.Run(ctx) })
+	g.Go(func() error { return h.OAuth.Run(ctx) })
 	g.Go(func() error { return h.Keys.Run(ctx) })
 	g.Go(func() error { return h.Ephemeral.Run(ctx) })
 	g.Go(func() error { return h.Push.Run(ctx) })

@@ -11,6 +11,7 @@ import (
 	"github.com/viaduc/viaduc/homeserver/e2ee"
 	"github.com/viaduc/viaduc/homeserver/ephemeral"
 	"github.com/viaduc/viaduc/homeserver/media"
+	"github.com/viaduc/viaduc/homeserver/oauth"
 	"github.com/viaduc/viaduc/homeserver/push"
 	"github.com/viaduc/viaduc/homeserver/room"
 	"github.com/viaduc/viaduc/homeserver/timeline"
@@ -21,10 +22,39 @@ import (
 // largest body (0: the default, -1: the handler bounds it).
 func (h *Homeserver) Routes() []web.Route {
 	return slices.Concat(
-		accountRoutes(h.Accounts), roomRoutes(h.Rooms), timelineRoutes(h.Timelines), syncRoutes(h.Syncs), keyRoutes(h.Keys),
+		accountRoutes(h.Accounts), oauthRoutes(h.OAuth), roomRoutes(h.Rooms), timelineRoutes(h.Timelines), syncRoutes(h.Syncs), keyRoutes(h.Keys),
 		ephemeralRoutes(h.Ephemeral), pushRoutes(h.Push), mediaRoutes(h.Media), directoryRoutes(h.Directory),
 		callRoutes(h.Calls), adminRoutes(h.Admin), operatorRoutes(h.Admin),
 	)
+}
+
+// oauthRoutes: signing in on pages, OAuth 2.0 and single sign-on.
+func oauthRoutes(o *oauth.OAuth) []web.Route {
+	return []web.Route{
+		web.Row("GET", "/_matrix/client/v1/auth_metadata", web.None, web.LimitDefault, web.JSON(o.GetMetadata), "cs#get_matrixclientv1auth_metadata"),
+		web.Row("GET", "/_matrix/client/unstable/org.matrix.msc2965/auth_metadata", web.None, web.LimitDefault, web.JSON(o.GetMetadata), "msc#2965"),
+		web.Row("GET", "/_matrix/client/unstable/org.matrix.msc2965/auth_issuer", web.None, web.LimitDefault, web.JSON(o.GetIssuer), "msc#2965"),
+		web.Row("GET", "/.well-known/openid-configuration", web.None, web.LimitDefault, web.JSON(o.GetMetadata), "msc#2965"),
+		web.Row("GET", "/_matrix/client/v3/login/sso/redirect", web.None, web.LimitLogin, web.Raw(o.GetSSO), "cs#get_matrixclientv3loginssoredirect"),
+		web.Row("GET", "/_matrix/client/v3/login/sso/redirect/{idpId}", web.None, web.LimitLogin, web.Raw(o.GetSSO), "cs#get_matrixclientv3loginssoredirectidpid"),
+		web.Row("GET", "/_matrix/client/v3/auth/m.login.sso/fallback/web", web.None, web.LimitLogin, web.Raw(o.GetStagePage), "cs#fallback"),
+		web.Row("GET", "/oauth2/authorize", web.None, web.LimitLogin, web.Raw(o.GetAuthorize), "cs#oauth-20-api"),
+		web.Row("POST", "/oauth2/token", web.None, web.LimitDefault, web.Raw(o.Endpoint(o.PostToken)), "cs#oauth-20-api"),
+		web.Row("POST", "/oauth2/revoke", web.None, web.LimitDefault, web.Raw(o.Endpoint(o.PostRevoke)), "cs#token-revocation"),
+		web.Row("POST", "/oauth2/registration", web.None, web.LimitRegister, web.Raw(o.Endpoint(o.PostRegistration)), "cs#dynamic-client-registration-flow"),
+		web.Row("POST", "/oauth2/device", web.None, web.LimitLogin, web.Raw(o.Endpoint(o.PostDevice)), "cs#oauth-20-api"),
+		web.Row("GET", "/oauth2/link", web.None, web.LimitLogin, web.Raw(o.GetLink), "cs#oauth-20-api"),
+		web.Row("GET", "/oauth2/continue", web.None, web.LimitDefault, web.Raw(o.GetContinue), "cs#oauth-20-api"),
+		web.Row("POST", "/oauth2/signin", web.None, web.LimitLogin, web.Raw(o.PostSignIn), "cs#oauth-20-api"),
+		web.Row("POST", "/oauth2/create", web.None, web.LimitRegister, web.Raw(o.PostCreate), "cs#oauth-20-api"),
+		web.Row("POST", "/oauth2/decide", web.None, web.LimitDefault, web.Raw(o.PostDecide), "cs#oauth-20-api"),
+		web.Row("POST", "/oauth2/upstream", web.None, web.LimitLogin, web.Raw(o.PostUpstream), "cs#oauth-20-api"),
+		web.Row("GET", "/oauth2/callback", web.None, web.LimitLogin, web.Raw(o.GetCallback), "cs#oauth-20-api"),
+		web.Row("GET", "/account/", web.None, web.LimitDefault, web.Raw(o.GetAccount), "cs#oauth-20-account-management"),
+		web.Row("POST", "/account/end", web.None, web.LimitSettings, web.Raw(o.PostEnd()), "cs#oauth-20-account-management"),
+		web.Row("POST", "/account/reset", web.None, web.LimitSettings, web.Raw(o.PostReset()), "cs#oauth-20-account-management"),
+		web.Row("POST", "/account/signout", web.None, web.LimitSettings, web.Raw(o.PostSignOut()), "cs#oauth-20-account-management"),
+	}
 }
 
 // accountRoutes: accounts, sessions, devices, profiles, account data.

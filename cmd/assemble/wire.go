@@ -87,6 +87,7 @@ func (s *Server) build(ctx context.Context, signers []event.Signer, services *ap
 	s.core, err = homeserver.New(ctx, homeserver.Options{
 		Config: cfg, DB: s.db, Stream: s.stream, Signer: signers[0], Keys: keys, Remote: remote, Policy: s.policy, Blobs: blobs,
 		Previews:     outbound(cfg.Media.URLPreviews.DenyNetworks, cfg.Media.URLPreviews.AllowNetworks).Client(cfg.Media.URLPreviews.Timeout.D()),
+		Providers:    outbound(cfg.OAuth.DenyNetworks, nil).Client(20 * time.Second),
 		Gateways:     outbound(cfg.Push.DenyNetworks, cfg.Push.AllowNetworks).Client(cfg.Push.Timeout.D()),
 		AliasAllowed: aliasAllowed(services),
 		AskForAlias:  func(ctx context.Context, alias id.RoomAlias) bool { return s.apps.QueryAlias(ctx, alias) },

@@ -82,8 +82,8 @@ func (t *Timelines) stateAtToken(ctx context.Context, a *access, token string) (
 	return t.rooms.StateAfter(ctx, evs[0])
 }
 
-// GetJoinedMembers lists who is in the room, for members of it. A name or an avatar that is not set is empty: clients look
-// for the member, and its type is string.
+// GetJoinedMembers lists who is in the room, for members of it. A name or an avatar that is not set is null, not absent:
+// existing clients and test suites look for the member.
 //
 // spec: cs#get_matrixclientv3roomsroomidjoined_members
 func (t *Timelines) GetJoinedMembers(ctx context.Context, who web.Requester, in RoomIn) (web.Bytes, error) {
@@ -101,9 +101,16 @@ func (t *Timelines) GetJoinedMembers(ctx context.Context, who web.Requester, in 
 	dst := append(make([]byte, 0, 120*len(members)+16), `{"joined":{`...)
 	for _, m := range members {
 		dst = append(appendKey(dst, string(m.UserID)), `{"display_name":`...)
-		dst = AppendString(dst, m.DisplayName)
+		dst = appendOrNull(dst, m.DisplayName)
 		dst = append(dst, `,"avatar_url":`...)
-		dst = append(AppendString(dst, m.AvatarURL), '}')
+		dst = append(appendOrNull(dst, m.AvatarURL), '}')
 	}
 	return append(dst, '}', '}'), nil
+}
+
+func appendOrNull(dst []byte, s string) []byte {
+	if s == "" {
+		return append(dst, "null"...)
+	}
+	return AppendString(dst, s)
 }

@@ -104,6 +104,36 @@ CREATE TABLE refresh_tokens (
 );
 CREATE INDEX refresh_tokens_device_idx ON refresh_tokens (user_id, device_id);
 
+-- Applications that may ask for access, and what was given to them.
+CREATE TABLE oauth_clients (
+  client_id TEXT NOT NULL PRIMARY KEY,
+  metadata  TEXT NOT NULL,
+  created   BIGINT NOT NULL
+);
+CREATE TABLE oauth_sessions (
+  user_id   TEXT NOT NULL,
+  device_id TEXT NOT NULL,
+  client_id TEXT NOT NULL,
+  PRIMARY KEY (user_id, device_id)
+);
+-- Who somebody is at an OpenID provider.
+CREATE TABLE oauth_subjects (
+  provider TEXT NOT NULL,
+  subject  TEXT NOT NULL,
+  user_id  TEXT NOT NULL,
+  PRIMARY KEY (provider, subject)
+);
+CREATE INDEX oauth_subjects_user_idx ON oauth_subjects (user_id);
+-- What browsers and devices hold for a while, found by its hash.
+CREATE TABLE oauth_tickets (
+  kind    TEXT NOT NULL,
+  hash    TEXT NOT NULL,
+  data    TEXT NOT NULL,
+  expires BIGINT NOT NULL,
+  PRIMARY KEY (kind, hash)
+);
+CREATE INDEX oauth_tickets_expires_idx ON oauth_tickets (expires);
+
 -- Short-lived secrets, found by the hash of what the client holds.
 CREATE TABLE tickets (
   kind    TEXT NOT NULL,
