@@ -23,7 +23,7 @@ func challenge() string {
 
 var clientMeta = map[string]any{
 	"client_name": "<b>Bad\u202e name</b>", "client_uri": "https://app.example.org/", "redirect_uris": []string{"https://app.example.org/done?x=1"},
-	"grant_types": []string{"authorization_code", "refresh_token", "urn:ietf:params:oauth:grant-type:device_code"},
+	"grant_types":    []string{"authorization_code", "refresh_token", "urn:ietf:params:oauth:grant-type:device_code"},
 	"response_types": []string{"code"}, "token_endpoint_auth_method": "none", "application_type": "web",
 }
 
