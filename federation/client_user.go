@@ -71,7 +71,7 @@ func (c *Client) PublicRooms(ctx context.Context, server string, query json.RawM
 func (c *Client) Hierarchy(ctx context.Context, server string, roomID id.RoomID, suggestedOnly bool) (json.RawMessage, error) {
 	var out json.RawMessage
 	err := c.do(ctx, request{Method: http.MethodGet, Server: server, Path: v1 + "/hierarchy/" + esc(roomID),
-		Query: url.Values{"suggested_only": {strconv.FormatBool(suggestedOnly)}}, Out: &out})
+		Query: url.Values{"suggested_only": {strconv.FormatBool(suggestedOnly)}}, Out: &out, Limit: 2 << 20})
 	return out, err
 }
 

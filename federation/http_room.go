@@ -169,7 +169,7 @@ type TimestampOut struct {
 
 // GetTimestampToEvent finds an event by time. spec: ss#get_matrixfederationv1timestamp_to_eventroomid
 func (f *Federation) GetTimestampToEvent(ctx context.Context, who web.Requester, in TimestampIn) (TimestampOut, error) {
-	if in.TS == nil || (in.Dir != "f" && in.Dir != "b") {
+	if in.TS == nil || *in.TS < 0 || (in.Dir != "f" && in.Dir != "b") {
 		return TimestampOut{}, mautrix.MInvalidParam.WithMessage("ts and dir (f or b) are needed")
 	}
 	if err := f.inRoom(ctx, in.RoomID, who.Server); err != nil {

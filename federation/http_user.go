@@ -3,6 +3,7 @@ package federation
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 
 	"maunium.net/go/mautrix"
@@ -28,6 +29,9 @@ type UserIn struct {
 func (f *Federation) GetUserDevices(ctx context.Context, _ web.Requester, in UserIn) (*e2ee.UserDevices, error) {
 	if err := f.local(in.UserID); err != nil {
 		return nil, err
+	}
+	if known, err := f.Accounts.Active(ctx, in.UserID); err != nil || !known {
+		return nil, errors.Join(err, mautrix.MNotFound.WithMessage("Unknown user"))
 	}
 	out, err := f.E2EE.FederationDevices(ctx, in.UserID)
 	if err == nil && f.HideDeviceNames {

@@ -237,11 +237,10 @@ func (w *walk) visitRemote(ctx context.Context, s stop) error {
 	if err != nil || !ok {
 		return err
 	}
-	if node.ChildrenState == nil {
-		node.ChildrenState = []json.RawMessage{}
-	}
+	children := childrenOf(node)
+	node.ChildrenState = append([]json.RawMessage{}, node.ChildrenState[:min(len(node.ChildrenState), maxChildren)]...)
 	w.out = append(w.out, *node)
-	w.push(childrenOf(node), s.depth, known)
+	w.push(children, s.depth, known)
 	return nil
 }
 

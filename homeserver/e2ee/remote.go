@@ -37,6 +37,28 @@ type UserDevice struct {
 	DisplayName string          `json:"device_display_name,omitempty"`
 }
 
+// UnmarshalJSON leaves devices out that are no devices: one that is wrong says nothing of the others.
+func (u *UserDevices) UnmarshalJSON(raw []byte) error {
+	type plain UserDevices
+	in := struct {
+		*plain
+		Devices []json.RawMessage `json:"devices"`
+	}{plain: (*plain)(u)}
+	if err := json.Unmarshal(raw, &in); err != nil {
+		return err
+	}
+	u.Devices = make([]UserDevice, 0, min(len(in.Devices), 1000))
+	for _, d := range in.Devices {
+		var one UserDevice
+		if json.Unmarshal(d, &one) == nil && one.DeviceID != "" && len(one.DeviceID) <= maxDeviceID {
+			u.Devices = append(u.Devices, one)
+		}
+	}
+	return nil
+}
+
+const maxDeviceID = 255
+
 // UserKeys is the answer to a key query between servers.
 type UserKeys struct {
 	DeviceKeys      map[id.UserID]map[id.DeviceID]json.RawMessage `json:"device_keys"`

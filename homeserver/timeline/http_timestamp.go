@@ -25,6 +25,9 @@ func (t *Timelines) GetTimestampToEvent(ctx context.Context, who web.Requester, 
 	if in.TS == nil {
 		return nil, web.MMissingParam.WithMessage("Missing query parameter ts")
 	}
+	if *in.TS < 0 {
+		return nil, mautrix.MInvalidParam.WithMessage("ts is a time in milliseconds since 1970")
+	}
 	backwards, err := direction(in.Dir)
 	if err != nil {
 		return nil, err

@@ -2,7 +2,6 @@ package hostile
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -12,9 +11,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/viaduc/viaduc/homeserver/database"
-	"github.com/viaduc/viaduc/homeserver/database/dbtest"
 )
 
 // Budgets of one row, unless the row says otherwise.
@@ -29,6 +25,7 @@ const (
 // vitals are what is measured of the process.
 type vitals struct {
 	failures   map[string]float64 // answers with 5xx, by route and status
+	requests   float64            // answered ones
 	goroutines float64
 	files      float64
 	rss, peak  int64 // bytes, 0 where the system does not tell
@@ -52,6 +49,9 @@ func (w *world) vitals() vitals {
 			name, value = line[:i], strings.TrimSpace(line[i+1:])
 		}
 		n, _ := strconv.ParseFloat(value, 64)
+		if strings.HasPrefix(name, "hs_web_request_seconds_count") {
+			v.requests += n
+		}
 		switch {
 		case name == "go_goroutines":
 			v.goroutines = n
@@ -60,7 +60,7 @@ func (w *world) vitals() vitals {
 		case strings.HasPrefix(name, "hs_web_request_seconds_count") && strings.Contains(name, `status="5`) &&
 			!strings.Contains(name, `status="502`) && !strings.Contains(name, `status="504`): // those speak of others
 			v.failures[name] = n
-		case strings.HasPrefix(name, "hs_web_panics_total"):
+		case name == "hs_web_panics_total", name == "hs_stream_callback_panics_total":
 			v.failures[name] = n
 		}
 	}
@@ -162,7 +162,7 @@ func (w *world) liveliness(t tb, s *stage) {
 // sync makes one request and remembers the token.
 func (p *person) sync(t tb, timeout int) []byte {
 	t.Helper()
-	q := url.Values{"timeout": {strconv.Itoa(timeout)}}
+	q := url.Values{"timeout": {strconv.Itoa(timeout)}, "use_state_after": {"true"}}
 	if p.since != "" {
 		q.Set("since", p.since)
 	}
@@ -170,6 +170,10 @@ func (p *person) sync(t tb, timeout int) []byte {
 	if r.status != 200 {
 		t.Fatalf("sync of %s: %s", p.user, r)
 	}
+	if p.since == "" || p.rooms == nil {
+		p.rooms = fold{}
+	}
+	p.rooms.take(r.body)
 	p.since = text(r.body, "next_batch")
 	return r.raw
 }
@@ -196,34 +200,6 @@ func (w *world) checkLog(t tb) {
 				t.Errorf("log: %s", clip([]byte(strings.TrimSpace(line)), 600))
 				break
 			}
-		}
-	}
-}
-
-// end stops the server and looks at what it left.
-func (w *world) end() {
-	t := w.t
-	t.Helper()
-	if !w.hs.running() {
-		return
-	}
-	w.stop()
-	w.checkLog(t)
-	url := filepath.Join(w.hs.data, "viaduc.db")
-	if os.Getenv("VIADUC_HOSTILE_DB") != "" {
-		return // dbtest keeps the invariants of PostgreSQL
-	}
-	db, err := database.Open(context.Background(), database.Options{URL: url, MaxConns: 2, ReadConns: 2, CacheMB: 8})
-	must(t, err)
-	defer db.Close()
-	if err := dbtest.Invariants(context.Background(), db); err != nil {
-		t.Errorf("the database is not whole: %v", err)
-	}
-	for what, query := range halfWritten {
-		found, err := database.Rows(context.Background(), db, database.Scan1[string], query)
-		must(t, err)
-		if len(found) > 0 {
-			t.Errorf("%s: %.5q", what, found)
 		}
 	}
 }

@@ -185,3 +185,9 @@ func keyOf(ev obj) (key, bool) {
 	sk, ok := ev["state_key"].(string)
 	return key{text(ev, "type"), sk}, ok
 }
+
+// b64url makes what looks like an event ID of a word.
+func b64url(word string) string {
+	sum := sha256.Sum256([]byte(word))
+	return base64.RawURLEncoding.EncodeToString(sum[:])
+}

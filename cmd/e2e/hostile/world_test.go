@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -88,6 +89,9 @@ func newWorld(t *testing.T) *world {
 	w.alice, w.bob = w.register("alice"), w.register("bob")
 	w.safe = w.newStage(t, "11")
 	w.base = w.vitals()
+	if v := w.base; v.goroutines == 0 || v.requests == 0 || runtime.GOOS == "linux" && (v.files == 0 || v.rss == 0 || v.peak == 0 || v.cpu == 0) {
+		t.Fatalf("the server cannot be measured: %+v", v)
+	}
 	return w
 }
 
@@ -174,6 +178,7 @@ type person struct {
 	w             *world
 	user, token   string
 	device, since string
+	rooms         fold // what increments of sync said
 }
 
 const password = "correct horse battery staple"
