@@ -264,11 +264,15 @@ var _ = register(157, func(t *trial) {
 		"a false chain": func(*query) (int, any) {
 			return 200, obj{"pdu_ids": ids, "auth_chain_ids": []any{"$" + strings.Repeat("F", 43), "nonsense", nil, 5}}
 		},
-		"nothing":       func(*query) (int, any) { return 200, obj{"pdu_ids": []any{}, "auth_chain_ids": []any{}} },
-		"null":          func(*query) (int, any) { return 200, obj{"pdu_ids": nil, "auth_chain_ids": nil} },
-		"nonsense":      func(*query) (int, any) { return 200, []any{} },
-		"unknown state": func(*query) (int, any) { return 200, obj{"pdu_ids": append(slices.Clone(ids), "$"+strings.Repeat("G", 43)), "auth_chain_ids": idsOf(t.v, chain)} },
-		"messages":      func(*query) (int, any) { return 200, obj{"pdu_ids": append(slices.Clone(ids), s.fr.endsNow()[0]), "auth_chain_ids": []any{}} },
+		"nothing":  func(*query) (int, any) { return 200, obj{"pdu_ids": []any{}, "auth_chain_ids": []any{}} },
+		"null":     func(*query) (int, any) { return 200, obj{"pdu_ids": nil, "auth_chain_ids": nil} },
+		"nonsense": func(*query) (int, any) { return 200, []any{} },
+		"unknown state": func(*query) (int, any) {
+			return 200, obj{"pdu_ids": append(slices.Clone(ids), "$"+strings.Repeat("G", 43)), "auth_chain_ids": idsOf(t.v, chain)}
+		},
+		"messages": func(*query) (int, any) {
+			return 200, obj{"pdu_ids": append(slices.Clone(ids), s.fr.endsNow()[0]), "auth_chain_ids": []any{}}
+		},
 		"all of it twice": func(*query) (int, any) {
 			return 200, obj{"pdu_ids": append(slices.Clone(ids), ids...), "auth_chain_ids": idsOf(t.v, chain)}
 		},
@@ -295,10 +299,13 @@ var _ = register(158, func(t *trial) {
 	}
 	t.m.seal(t.v, levels)
 	for what, a := range map[string]answer{
-		"no chain":    func(*query) (int, any) { return 200, obj{"auth_chain": []any{}} },
-		"not found":   func(*query) (int, any) { return notFound() },
-		"a part":      func(*query) (int, any) { st, _ := s.fr.stateEvents(); return 200, obj{"auth_chain": st[1:]} },
-		"a forged":    func(*query) (int, any) { st, _ := s.fr.stateEvents(); return 200, obj{"auth_chain": append(slices.Clone(st), levels)} },
+		"no chain":  func(*query) (int, any) { return 200, obj{"auth_chain": []any{}} },
+		"not found": func(*query) (int, any) { return notFound() },
+		"a part":    func(*query) (int, any) { st, _ := s.fr.stateEvents(); return 200, obj{"auth_chain": st[1:]} },
+		"a forged": func(*query) (int, any) {
+			st, _ := s.fr.stateEvents()
+			return 200, obj{"auth_chain": append(slices.Clone(st), levels)}
+		},
 		"nonsense":    func(*query) (int, any) { return 200, obj{"auth_chain": []any{nil, 5, "x", obj{}}} },
 		"no JSON":     func(*query) (int, any) { return 200, []byte("x") },
 		"a failure":   func(*query) (int, any) { return 500, obj{"errcode": "M_UNKNOWN"} },
