@@ -85,3 +85,28 @@ func FuzzServerName(f *testing.F) {
 		}
 	})
 }
+
+func FuzzIdentifiers(f *testing.F) {
+	for _, s := range []string{"@a:b", "#a:b", "!a:b", "$a:b", "@:b", "#\x00:b", "!" + strings.Repeat("A", 43), "$" + strings.Repeat("_", 43), "@é:[::1]:1"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		for kind, ok := range map[byte]bool{'@': ValidUserID(s), '#': ValidAlias(s), '!': ValidRoomID(s), '$': ValidEventID(s)} {
+			if !ok {
+				continue
+			}
+			if len(s) > 255 || s[0] != kind || !utf8.ValidString(s) || strings.ContainsRune(s, 0) {
+				t.Fatalf("%q accepted", s)
+			}
+			if _, server, named := strings.Cut(s, ":"); named && !ValidServerName(server) {
+				t.Fatalf("%q accepted with server %q", s, server)
+			}
+		}
+		if ValidNewUserID(s) && !ValidUserID(s) {
+			t.Fatalf("%q is a new user ID and none", s)
+		}
+		if owner, ok := StateOwner(s); ok && owner != "" && !ValidUserID(owner) {
+			t.Fatalf("%q belongs to %q", s, owner)
+		}
+	})
+}

@@ -7,6 +7,7 @@ import (
 	"image"
 	"image/color"
 	"image/gif"
+	"image/jpeg"
 	"image/png"
 	"io"
 	"net/http"
@@ -313,3 +314,33 @@ func FuzzCountFrames(f *testing.F) {
 		}
 	})
 }
+
+func FuzzShrink(f *testing.F) {
+	for _, size := range []image.Point{{1, 1}, {40, 30}, {300, 2}} {
+		img := image.NewNRGBA(image.Rectangle{Max: size})
+		var asPNG, asJPEG, asGIF bytes.Buffer
+		if png.Encode(&asPNG, img) != nil || jpeg.Encode(&asJPEG, img, nil) != nil || gif.Encode(&asGIF, img, nil) != nil {
+			f.Fatal("no seeds")
+		}
+		for _, b := range []*bytes.Buffer{&asPNG, &asJPEG, &asGIF} {
+			f.Add(b.Bytes(), true)
+			f.Add(b.Bytes(), false)
+		}
+	}
+	m := &Media{o: Options{MaxPixels: 100_000}}
+	f.Fuzz(func(t *testing.T, b []byte, animated bool) {
+		src := &File{Content: nopSeekCloser{bytes.NewReader(b)}}
+		out, _, err := m.shrink(src, thumbSize{Width: 32, Height: 32, Method: Scale, Animated: animated})
+		if err != nil {
+			return
+		}
+		cfg, _, err := image.DecodeConfig(bytes.NewReader(out))
+		if err != nil || cfg.Width > 32 || cfg.Height > 32 {
+			t.Fatalf("%v %+v", err, cfg)
+		}
+	})
+}
+
+type nopSeekCloser struct{ io.ReadSeeker }
+
+func (nopSeekCloser) Close() error { return nil }
