@@ -15,18 +15,26 @@ import (
 // jsFiles is the program that speaks with matrix-js-sdk. Its lock file names
 // versions and hashes, and no registry.
 //
-//go:embed jsclient/package.json jsclient/package-lock.json jsclient/script.mjs
+//go:embed jsclient/package.json jsclient/package-lock.json jsclient/*.mjs
 var jsFiles embed.FS
 
 // TestJavaScriptConversation is the encrypted conversation with matrix-js-sdk.
-func TestJavaScriptConversation(t *testing.T) {
+func TestJavaScriptConversation(t *testing.T) { javaScript(t, newWorld(t, ""), "script.mjs") }
+
+// TestJavaScriptFeatures is what people do in rooms, with matrix-js-sdk.
+func TestJavaScriptFeatures(t *testing.T) {
+	eachEngine(t, func(t *testing.T, w *world) { javaScript(t, w, "features.mjs") })
+}
+
+// javaScript runs a program of jsclient with two servers.
+func javaScript(t *testing.T, w *world, program string) {
+	t.Helper()
 	node, npm := tool(t, "node"), tool(t, "npm")
 	dir := jsProgram(t, npm)
-	w := newWorld(t, "")
 	servers := w.start("localhost", "127.0.0.1")
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
-	script := exec.CommandContext(ctx, node, filepath.Join(dir, "script.mjs"), servers[0].base, servers[1].base)
+	script := exec.CommandContext(ctx, node, filepath.Join(dir, program), servers[0].base, servers[1].base)
 	script.SysProcAttr = dieWithParent()
 	out, err := script.CombinedOutput()
 	if err != nil {
@@ -54,11 +62,11 @@ func jsProgram(t *testing.T, npm string) string {
 	t.Helper()
 	hash := sha256.New()
 	files := map[string][]byte{}
-	for _, name := range []string{"package.json", "package-lock.json", "script.mjs"} {
+	for _, name := range []string{"package.json", "package-lock.json", "common.mjs", "script.mjs", "features.mjs"} {
 		text, err := jsFiles.ReadFile("jsclient/" + name)
 		must(t, err)
 		files[name] = text
-		if name != "script.mjs" {
+		if filepath.Ext(name) == ".json" {
 			hash.Write(text)
 		}
 	}

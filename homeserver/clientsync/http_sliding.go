@@ -46,5 +46,7 @@ func (s *Syncs) PostSlidingSync(ctx context.Context, who web.Requester, in Slidi
 	}
 	wait, cancel := web.LongPoll(ctx, time.Duration(min(in.Timeout, maxTimeout.Milliseconds()))*time.Millisecond)
 	defer cancel()
-	return s.Slide(ctx, wait, req)
+	a, err := s.Slide(ctx, wait, req)
+	web.AfterSends(ctx, who)
+	return a, err
 }

@@ -59,7 +59,9 @@ func (s *Syncs) GetSync(ctx context.Context, who web.Requester, in SyncIn) (*Ans
 	}
 	wait, cancel := web.LongPoll(ctx, time.Duration(min(in.Timeout, maxTimeout.Milliseconds()))*time.Millisecond)
 	defer cancel()
-	return s.Sync(ctx, wait, req)
+	a, err := s.Sync(ctx, wait, req)
+	web.AfterSends(ctx, who)
+	return a, err
 }
 
 // present tells that the user has a client running.

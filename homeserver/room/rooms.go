@@ -48,6 +48,7 @@ type Rooms struct {
 	stream      *stream.Stream
 	server      string
 	projections []Projection
+	sending     []SendingFunc
 	purgers     []func(ctx context.Context, roomID id.RoomID) error
 	elsewhere   elsewhere // nil: no other servers
 
@@ -118,6 +119,12 @@ func newTables() tables {
 
 // AddProjection registers rows that belong to events and join their unit.
 func (r *Rooms) AddProjection(p Projection) { r.projections = append(r.projections, p) }
+
+// SendingFunc may refuse an event that a user of this server wants to send. It is called while the room's queue waits.
+type SendingFunc func(ctx context.Context, in *SendInput) error
+
+// OnSending registers a check of what users send. State events and what skips the policy are not asked about.
+func (r *Rooms) OnSending(fn SendingFunc) { r.sending = append(r.sending, fn) }
 
 // Projection turns an event into rows of other slices that must be seen together with it. It is called while the room's
 // queue is held and must not wait for anything but a state event that it needs.

@@ -98,6 +98,13 @@ func (b *batch) send(ctx context.Context, in *SendInput) (id.EventID, *flight, e
 			return "", nil, err
 		}
 	}
+	if in.StateKey == nil && !in.SkipPolicy {
+		for _, fn := range b.r.sending {
+			if err := fn(ctx, in); err != nil {
+				return "", nil, err
+			}
+		}
+	}
 	s, err := b.addLocal(ctx, event.Proto{Type: in.Type, StateKey: in.StateKey, Sender: in.Sender, Content: in.Content,
 		Redacts: in.Redacts, Timestamp: in.Timestamp}, in.DeviceID, in.TxnID)
 	if err != nil {

@@ -3,8 +3,11 @@ package timeline
 import (
 	"bytes"
 	"context"
+	"encoding/json"
+	"net/http"
 
 	"github.com/tidwall/gjson"
+	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/id"
 
 	"github.com/viaduc/viaduc/homeserver/event"
@@ -92,4 +95,51 @@ func (p relationsProjection) mayRedact(ctx context.Context, ev, target *room.Sto
 	}
 	levels := auth.PowerLevels(eventState{ctx, before})
 	return levels.User(ev.Sender()) >= levels.Redact
+}
+
+var errDuplicateAnnotation = mautrix.RespError{ErrCode: "M_DUPLICATE_ANNOTATION", Err: "You have reacted in this way already", StatusCode: http.StatusBadRequest}
+
+// maxAnnotations bounds how many reactions of one user to one event are compared.
+const maxAnnotations = 200
+
+// notTwice refuses a reaction that its sender has given to the event already.
+//
+// spec: cs#avoiding-duplicate-annotations
+func (t *Timelines) notTwice(ctx context.Context, in *room.SendInput) error {
+	if !bytes.Contains(in.Content, []byte("m.annotation")) {
+		return nil
+	}
+	parent, key, ok := annotation(in.Content)
+	if !ok {
+		return nil
+	}
+	given, err := t.annotationsOf(ctx, parent, in.Sender, in.Type)
+	if err != nil || len(given) == 0 {
+		return err
+	}
+	evs, err := t.rooms.Events(ctx, given)
+	if err != nil {
+		return err
+	}
+	for _, ev := range evs {
+		if _, k, ok := annotation(ev.Content()); ok && k == key && ev.RedactedBy == "" {
+			return errDuplicateAnnotation
+		}
+	}
+	return nil
+}
+
+// annotation reads what is annotated, and with what.
+func annotation(content json.RawMessage) (parent id.EventID, key string, ok bool) {
+	var c struct {
+		RelatesTo struct {
+			Type   string     `json:"rel_type"`
+			Parent id.EventID `json:"event_id"`
+			Key    *string    `json:"key"`
+		} `json:"m.relates_to"`
+	}
+	if json.Unmarshal(content, &c) != nil || c.RelatesTo.Type != "m.annotation" || c.RelatesTo.Key == nil {
+		return "", "", false
+	}
+	return c.RelatesTo.Parent, *c.RelatesTo.Key, true
 }

@@ -216,3 +216,28 @@ func TestRelations_GoWithThePurgedRoom(t *testing.T) {
 		}
 	})
 }
+
+func TestReaction_TwiceIsRefused(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		a := w.user("a")
+		r := w.create(a)
+		target := w.say(a, r, "x")
+		react := func(key string) (id.EventID, error) {
+			return w.rooms.Send(w.ctx, room.SendInput{RoomID: r, Sender: a, Type: "m.reaction",
+				Content: json.RawMessage(`{"m.relates_to":{"rel_type":"m.annotation","event_id":"` + string(target) + `","key":"` + key + `"}}`)})
+		}
+		first, err := react("x")
+		w.must(err)
+		if _, err := react("y"); err != nil {
+			t.Error(err)
+		}
+		if _, err := react("x"); status(err) != 400 {
+			t.Errorf("again: %v", err)
+		}
+		_, err = w.rooms.Redact(w.ctx, room.SendInput{RoomID: r, Sender: a, Redacts: first})
+		w.must(err)
+		if _, err := react("x"); err != nil {
+			t.Errorf("after the redaction: %v", err)
+		}
+	})
+}

@@ -125,3 +125,12 @@ func (t *Timelines) forgetRoom(ctx context.Context, roomID id.RoomID) error {
 	_, err := t.db.Exec(ctx, deleteRoomRelations, string(roomID))
 	return err
 }
+
+const selectAnnotationsOf = `SELECT event_id FROM relations WHERE parent_id = $1 AND rel_type = 'm.annotation' AND sender = $2
+AND event_type = $3 AND redacted = 0 LIMIT $4`
+
+// annotationsOf lists the reactions of a user to an event.
+func (t *Timelines) annotationsOf(ctx context.Context, parent id.EventID, user id.UserID, eventType string) ([]id.EventID, error) {
+	return database.Rows(ctx, t.db, func(s database.Scanner) (e id.EventID, err error) { return e, s.Scan(&e) },
+		selectAnnotationsOf, string(parent), string(user), eventType, maxAnnotations)
+}

@@ -72,6 +72,7 @@ func New(d Deps) *Timelines {
 	}
 	d.Rooms.AddProjection(relationsProjection{t})
 	d.Rooms.OnPurge(t.forgetRoom)
+	d.Rooms.OnSending(t.notTwice)
 	return t
 }
 

@@ -36,6 +36,7 @@ type Server struct {
 	ids      requestIDs
 	draining context.Context // ends at shutdown
 	drain    context.CancelFunc
+	echoes   echoes
 }
 
 // route is a row made ready.
@@ -108,6 +109,8 @@ type call struct {
 	errcode string
 	vals    []string
 	store   [4]string
+
+	answered func() // tells syncs of the same device; nil: nothing to tell
 }
 
 type callKey struct{}
@@ -154,6 +157,7 @@ func (s *Server) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	c.Context = s.deps.Log.With().Str("request_id", c.id).Logger().WithContext(c.Context)
 	r = r.WithContext(c)
 	defer s.done(c, r)
+	defer c.settle()
 	defer s.recover(w, r)
 	if err := s.answer(w, r, c); err != nil {
 		WriteError(w, r, err)
@@ -188,6 +192,9 @@ func (s *Server) answer(w *responseWriter, r *http.Request, c *call) error {
 	}
 	if err := c.takeLimit(); err != nil {
 		return err
+	}
+	if c.route.Limit == LimitSend && c.who.DeviceID != "" {
+		c.answered = s.echoes.begin(&c.who)
 	}
 	return c.route.serve(w, r, c)
 }

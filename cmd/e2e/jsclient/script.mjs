@@ -6,46 +6,10 @@
 import assert from "node:assert/strict";
 import { webcrypto } from "node:crypto";
 
-// Node.js 20 lacks this one function of the language.
-Promise.withResolvers ??= function () {
-    let resolve, reject;
-    const promise = new this((a, b) => { resolve = a; reject = b; });
-    return { promise, resolve, reject };
-};
 
-const sdk = await import("matrix-js-sdk");
-const api = await import("matrix-js-sdk/lib/crypto-api/index.js");
-const { logger } = await import("matrix-js-sdk/lib/logger.js");
-logger.setLevel(process.env.JSCLIENT_LOG ?? "silent");
-logger.getChild = () => logger;
+import { api, begin, done, heard, main, password, sdk, session, step, text, until, within } from "./common.mjs";
 
-const patience = 40_000;
-const password = "correct horse battery staple";
 const [aliceURL, bobURL] = process.argv.slice(2);
-
-let step = "start";
-const done = (what) => { console.log(`done: ${what}`); };
-const begin = (what) => { step = what; };
-
-// until waits for a condition, which may give a value.
-async function until(what, is) {
-    const end = Date.now() + patience;
-    for (;;) {
-        const value = await is();
-        if (value) return value;
-        if (Date.now() > end) throw new Error(`waited in vain until ${what}`);
-        await new Promise((r) => setTimeout(r, 25));
-    }
-}
-
-// within ends the wait for a promise.
-function within(what, promise) {
-    let timer;
-    const late = new Promise((_, reject) => {
-        timer = setTimeout(() => reject(new Error(`waited in vain until ${what}`)), patience);
-    });
-    return Promise.race([promise, late]).finally(() => clearTimeout(timer));
-}
 
 // uia answers the server's question for the password.
 const uia = (userId) => async (request) => {
@@ -58,14 +22,6 @@ const uia = (userId) => async (request) => {
         });
     }
 };
-
-async function session(baseUrl, name, isNew) {
-    const guest = sdk.createClient({ baseUrl });
-    if (!isNew) {
-        return guest.loginRequest({ type: "m.login.password", identifier: { type: "m.id.user", user: name }, password });
-    }
-    return guest.registerRequest({ username: name, password, auth: { type: "m.login.dummy" } });
-}
 
 // device makes a client that syncs; a new account, or one more device of it.
 async function device(baseUrl, name, isNew, secrets) {
@@ -99,21 +55,6 @@ async function bootstrap(client, secrets) {
     });
     await until("cross-signing is ready", () => crypto.isCrossSigningReady());
 }
-
-const events = (client, roomId) => client.getRoom(roomId)?.getLiveTimeline().getEvents() ?? [];
-
-// heard waits for an event of the room that can be read.
-async function heard(client, roomId, what, is) {
-    return until(`${client.getUserId()} hears ${what}`, async () => {
-        for (const evt of events(client, roomId)) {
-            if (evt.getClearContent() === null && evt.isEncrypted()) continue;
-            if (is(evt)) return evt;
-        }
-    });
-}
-
-const text = (client, roomId, sender, body) => heard(client, roomId, JSON.stringify(body), (evt) =>
-    evt.getSender() === sender && evt.getType() === "m.room.message" && evt.getContent().body === body);
 
 async function conversation() {
     const ofAlice = {}, ofBob = {};
@@ -292,10 +233,4 @@ async function history(bob, second, roomId, hello) {
     });
 }
 
-try {
-    await conversation();
-    process.exit(0);
-} catch (e) {
-    console.error(`failed: ${step}:`, e);
-    process.exit(1);
-}
+await main(conversation);
