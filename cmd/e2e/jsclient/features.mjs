@@ -36,7 +36,7 @@ async function room(alice, bob, more) {
     await until("Bob is invited", () => membership(bob, roomId) === "invite");
     await bob.joinRoom(roomId);
     await until("Bob is in", () => membership(bob, roomId) === "join");
-    await until("Alice sees Bob", () => alice.getRoom(roomId).getMember(bob.getUserId())?.membership === "join");
+    await until("Alice sees Bob", () => alice.getRoom(roomId)?.getMember(bob.getUserId())?.membership === "join");
     return roomId;
 }
 
@@ -69,7 +69,7 @@ async function changes(alice, bob, roomId) {
     await say(alice, roomId, "* The meeting is on Tuesday", {
         "m.new_content": { msgtype: "m.text", body: "The meeting is on Tuesday" }, "m.relates_to": { rel_type: "m.replace", event_id: id },
     });
-    await until("Bob reads the edit", () => bob.getRoom(roomId).findEventById(id)?.getContent().body === "The meeting is on Tuesday");
+    await until("Bob reads the edit", () => bob.getRoom(roomId)?.findEventById(id)?.getContent().body === "The meeting is on Tuesday");
     const reactions = [];
     for (const key of ["👍", "🎉"]) {
         reactions.push((await bob.sendEvent(roomId, "m.reaction", { "m.relates_to": { rel_type: "m.annotation", event_id: id, key } })).event_id);
@@ -83,7 +83,7 @@ async function changes(alice, bob, roomId) {
     assert.equal(raw.content.body, "The meeting is on Monday", "an edited event keeps its content");
     assert.equal(raw.unsigned["m.relations"]["m.replace"].content["m.new_content"].body, "The meeting is on Tuesday");
     await alice.redactEvent(roomId, id, undefined, { reason: "moved" });
-    await until("it is gone for Bob", () => bob.getRoom(roomId).findEventById(id)?.isRedacted());
+    await until("it is gone for Bob", () => bob.getRoom(roomId)?.findEventById(id)?.isRedacted());
     await refused("Bob redacts Alice", bob.redactEvent(roomId, await say(alice, roomId, "not yours")), "M_FORBIDDEN");
 }
 
@@ -106,7 +106,7 @@ async function receipts(alice, bob, roomId) {
 }
 
 async function presence(alice, bob, roomId) {
-    const typing = () => bob.getRoom(roomId).getMember(alice.getUserId())?.typing;
+    const typing = () => bob.getRoom(roomId)?.getMember(alice.getUserId())?.typing;
     await alice.sendTyping(roomId, true, 20_000);
     await until("Alice types", () => typing());
     await alice.sendTyping(roomId, false, 0);
@@ -171,7 +171,7 @@ async function knock(alice, carol) {
     await until("Carol waits", () => membership(carol, roomId) === "knock");
     assert.equal(carol.getRoom(roomId).name, "Behind the door");
     const member = await until("Alice hears it", () => {
-        const m = alice.getRoom(roomId).getMember(carol.getUserId());
+        const m = alice.getRoom(roomId)?.getMember(carol.getUserId());
         return m?.membership === "knock" && m;
     });
     assert.equal(member.events.member.getContent().reason, "I work on this");
@@ -191,7 +191,7 @@ async function upgrade(alice, bob, carol) {
     await until("Carol is in", () => membership(carol, roomId) === "join");
     const { replacement_room: next } = await alice.upgradeRoom(roomId, "12");
     await until("Bob sees the tombstone", () =>
-        bob.getRoom(roomId).currentState.getStateEvents("m.room.tombstone", "")?.getContent().replacement_room === next);
+        bob.getRoom(roomId)?.currentState.getStateEvents("m.room.tombstone", "")?.getContent().replacement_room === next);
     await until("Alice is in the new room", () => membership(alice, next) === "join");
     assert.equal(alice.getRoom(next).getVersion(), "12");
     assert.equal(alice.getRoom(next).findPredecessor()?.roomId, roomId);
@@ -260,7 +260,7 @@ async function media(alice, carol) {
 
 async function person2(alice, bob, roomId) {
     await alice.setDisplayName("Alice Durand");
-    await until("Bob sees the name", () => bob.getRoom(roomId).getMember(alice.getUserId())?.name === "Alice Durand");
+    await until("Bob sees the name", () => bob.getRoom(roomId)?.getMember(alice.getUserId())?.name === "Alice Durand");
     await alice.setExtendedProfileProperty("m.tz", "Europe/Paris");
     assert.equal(await bob.getExtendedProfileProperty(alice.getUserId(), "m.tz"), "Europe/Paris");
     await alice.deleteExtendedProfileProperty("m.tz");
