@@ -53,6 +53,8 @@ type Config struct {
 	TURN TURN `yaml:"turn"`
 	// Signing in through pages of this server, and through OpenID providers.
 	OAuth OAuth `yaml:"oauth"`
+	// The server that sends e-mail: validation of addresses, forgotten passwords, missed messages.
+	Mail Mail `yaml:"mail"`
 	// Messages of the operator to users, each in a room of its own.
 	ServerNotices ServerNotices `yaml:"server_notices"`
 	// What other programs find under /.well-known/matrix.
@@ -132,6 +134,10 @@ type Registration struct {
 	SharedSecret string `yaml:"shared_secret"`
 	// The same, in a file of its own.
 	SharedSecretFile string `yaml:"shared_secret_file"`
+	// Ask for an e-mail address (needs mail.host).
+	RequireEmail bool `yaml:"require_email"`
+	// Domains whose addresses may register. Empty: all.
+	EmailDomains []string `yaml:"email_domains"`
 	// Rooms every new user joins, by alias.
 	AutoJoinRooms []string `yaml:"auto_join_rooms"`
 }
@@ -385,6 +391,22 @@ type OpenIDProvider struct {
 	Register bool `yaml:"register"`
 	// Link an account that exists with the same user name. Only for providers that alone decide who has which name.
 	LinkExisting bool `yaml:"link_existing"`
+}
+
+// Mail is how e-mail is sent.
+type Mail struct {
+	// Name of the SMTP server. Empty: no e-mail is sent.
+	Host string `yaml:"host"`
+	Port int    `yaml:"port"`
+	// starttls (port 587), tls (port 465) or none (a server on this machine).
+	Security string `yaml:"security"`
+	Username string `yaml:"username"`
+	Password string `yaml:"password"`
+	// The same, in a file of its own.
+	PasswordFile string `yaml:"password_file"`
+	// Who it comes from.
+	From     string `yaml:"from"`
+	FromName string `yaml:"from_name"`
 }
 
 // TURN are relays for calls.

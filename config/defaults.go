@@ -44,6 +44,7 @@ func Default() *Config {
 		Limits:      defaultLimits(),
 		AppServices: AppServices{Timeout: minute},
 		OAuth:       OAuth{Enabled: true},
+		Mail:        Mail{Port: 587, Security: "starttls", FromName: "Viaduc"},
 		TURN:        TURN{Lifetime: 24 * hour},
 		ServerNotices: ServerNotices{
 			Localpart: "_server", DisplayName: "Server notices", RoomName: "Server notices",

@@ -95,6 +95,7 @@ func (l *loader) secretFiles() {
 	}{
 		{"database.url", l.cfg.Database.URLFile, &l.cfg.Database.URL},
 		{"registration.shared_secret", l.cfg.Registration.SharedSecretFile, &l.cfg.Registration.SharedSecret},
+		{"mail.password", l.cfg.Mail.PasswordFile, &l.cfg.Mail.Password},
 		{"turn.secret", l.cfg.TURN.SecretFile, &l.cfg.TURN.Secret},
 	} {
 		if s.file == "" {

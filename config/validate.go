@@ -3,6 +3,7 @@ package config
 import (
 	"encoding/base64"
 	"net"
+	"net/mail"
 	"net/netip"
 	"net/url"
 	"os"
@@ -49,6 +50,17 @@ func (l *loader) validate() {
 		l.positive("turn.lifetime", c.TURN.Lifetime)
 	}
 	l.providers()
+	if m := c.Mail; m.Host != "" {
+		l.oneOf("mail.security", m.Security, "starttls", "tls", "none")
+		if m.Port < 1 || m.Port > 65535 {
+			l.wrong("mail.port", "%d is not a port", m.Port)
+		}
+		if a, err := mail.ParseAddress(m.From); err != nil || a.Address != m.From {
+			l.wrong("mail.from", "%q is not an address such as no-reply@example.org", m.From)
+		}
+	} else if c.Registration.RequireEmail {
+		l.wrong("registration.require_email", "needs mail.host")
+	}
 	if s := c.ServerNotices.Localpart; s != "" && !localpart.MatchString(s) {
 		l.wrong("server_notices.localpart", "%q is not a user name of a-z, 0-9 and . _ = - / +", s)
 	}

@@ -97,7 +97,7 @@ func (s *source) imports() (out []string) {
 // floors: a package imports only from lower ones.
 var floors = map[string]int{
 	"homeserver/database": 0, "homeserver/web": 0, "homeserver/event": 0,
-	"homeserver/stream":  1,
+	"homeserver/stream": 1, "homeserver/mail": 1,
 	"homeserver/account": 2, "homeserver/policy": 2,
 	"homeserver/room": 3, "homeserver/oauth": 3,
 	"homeserver/timeline": 4, "homeserver/e2ee": 4, "homeserver/ephemeral": 4, "homeserver/media": 4, "homeserver/directory": 4,

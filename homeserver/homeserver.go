@@ -19,6 +19,7 @@ import (
 	"github.com/viaduc/viaduc/homeserver/e2ee"
 	"github.com/viaduc/viaduc/homeserver/ephemeral"
 	"github.com/viaduc/viaduc/homeserver/event"
+	"github.com/viaduc/viaduc/homeserver/mail"
 	"github.com/viaduc/viaduc/homeserver/media"
 	"github.com/viaduc/viaduc/homeserver/oauth"
 	"github.com/viaduc/viaduc/homeserver/policy"
@@ -51,6 +52,8 @@ type Options struct {
 	Previews *http.Client
 	// Gateways calls push gateways; it must refuse private addresses.
 	Gateways *http.Client
+	// Mail sends e-mail; nil: none is sent.
+	Mail *mail.Mailer
 	// Providers calls OpenID providers.
 	Providers *http.Client
 	// Aliases and networks of application services.
@@ -75,6 +78,8 @@ type Homeserver struct {
 	Syncs     *clientsync.Syncs
 	Calls     *calls.Calls
 	Admin     *admin.Admin
+
+	mail *mail.Mailer
 }
 
 // RenderForServices gives events as application services get them.
@@ -84,7 +89,7 @@ func (h *Homeserver) RenderForServices(ctx context.Context, evs []*room.Stored) 
 
 // New builds the slices. Nothing runs before Run.
 func New(ctx context.Context, o Options) (*Homeserver, error) {
-	h := &Homeserver{}
+	h := &Homeserver{mail: o.Mail}
 	var err error
 	if h.Accounts, err = account.New(ctx, o.Config, o.DB, o.Stream, accountDeps(o)); err != nil {
 		return nil, err
@@ -165,6 +170,7 @@ func (h *Homeserver) roomDeps(o Options) room.Deps {
 // Run runs what the slices do by themselves, until ctx ends.
 func (h *Homeserver) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return h.mail.Run(ctx) })
 	g.Go(func() error { return h.Accounts.Run(ctx) })
 	g.Go(func() error { return h.OAuth.Run(ctx) })
 	g.Go(func() error { return h.Keys.Run(ctx) })

@@ -18,7 +18,7 @@ func accountDeps(o Options) account.Deps {
 	}
 	return account.Deps{
 		Remote: orNil[account.Remote](o.Remote), DefaultRoomVersion: o.Config.Rooms.DefaultVersion, RoomVersions: versions,
-		SpecVersions: specVersions(), UnstableFeatures: unstableFeatures(o),
+		SpecVersions: specVersions(), UnstableFeatures: unstableFeatures(o), Mail: o.Mail,
 	}
 }
 

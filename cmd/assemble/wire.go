@@ -17,6 +17,7 @@ import (
 	"github.com/viaduc/viaduc/homeserver/account"
 	"github.com/viaduc/viaduc/homeserver/database"
 	"github.com/viaduc/viaduc/homeserver/event"
+	"github.com/viaduc/viaduc/homeserver/mail"
 	"github.com/viaduc/viaduc/homeserver/media"
 	"github.com/viaduc/viaduc/homeserver/policy"
 	"github.com/viaduc/viaduc/homeserver/stream"
@@ -87,6 +88,7 @@ func (s *Server) build(ctx context.Context, signers []event.Signer, services *ap
 	s.core, err = homeserver.New(ctx, homeserver.Options{
 		Config: cfg, DB: s.db, Stream: s.stream, Signer: signers[0], Keys: keys, Remote: remote, Policy: s.policy, Blobs: blobs,
 		Previews:     outbound(cfg.Media.URLPreviews.DenyNetworks, cfg.Media.URLPreviews.AllowNetworks).Client(cfg.Media.URLPreviews.Timeout.D()),
+		Mail:         mail.New(cfg.Mail, s.db, nil),
 		Providers:    outbound(cfg.OAuth.DenyNetworks, nil).Client(20 * time.Second),
 		Gateways:     outbound(cfg.Push.DenyNetworks, cfg.Push.AllowNetworks).Client(cfg.Push.Timeout.D()),
 		AliasAllowed: aliasAllowed(services),

@@ -12,6 +12,7 @@ import (
 
 	"github.com/viaduc/viaduc/config"
 	"github.com/viaduc/viaduc/homeserver/database"
+	"github.com/viaduc/viaduc/homeserver/mail"
 	"github.com/viaduc/viaduc/homeserver/stream"
 )
 
@@ -39,6 +40,8 @@ type Deps struct {
 	BcryptPepper string
 	// ConfirmGrace exempts sessions this young from confirming sensitive operations. Zero exempts none.
 	ConfirmGrace time.Duration
+	// Mail sends messages; nil: none are sent.
+	Mail *mail.Mailer
 	// Now is the clock; time.Now if nil.
 	Now func() time.Time
 }
@@ -106,6 +109,7 @@ func New(ctx context.Context, cfg *config.Config, db *database.DB, s *stream.Str
 		StagePassword: passwordStage{a},
 		StageToken:    tokenStage{a},
 		StageTerms:    dummyStage{},
+		StageEmail:    emailStage{a},
 	}
 	a.hooks.computed = make(map[string]ComputedFunc)
 	var err error
@@ -180,6 +184,9 @@ func (a *Accounts) Sweep(ctx context.Context) error {
 	now := a.now().UnixMilli()
 	if _, err := a.db.Exec(ctx, deleteExpiredTickets, now); err != nil {
 		return doing("removing expired tickets", err)
+	}
+	if _, err := a.db.Exec(ctx, deleteValidations, now); err != nil {
+		return doing("removing expired validations", err)
 	}
 	// An expired access token still tells its client to refresh or sign in again, so it stays for a while.
 	_, err := a.db.Exec(ctx, deleteExpiredTokens, now-keepExpired.Milliseconds())

@@ -60,7 +60,11 @@ func (a *Accounts) confirmAccount(ctx context.Context, who web.Requester, auth j
 			return "", err
 		}
 	}
-	done, err := a.Confirm(ctx, Challenge{Operation: operation, Flows: [][]string{{StagePassword}}}, auth)
+	flows := [][]string{{StagePassword}}
+	if operation == "password" && a.deps.Mail.Enabled() {
+		flows = append(flows, []string{StageEmail})
+	}
+	done, err := a.Confirm(ctx, Challenge{Operation: operation, Flows: flows}, auth)
 	if err == nil && done.User == "" {
 		err = mautrix.MForbidden.WithMessage("Nobody was proven")
 	}
@@ -113,24 +117,6 @@ func (a *Accounts) GetThreepids(ctx context.Context, who web.Requester, _ struct
 	return threepidsOut{list}, err
 }
 
-type addThreepidIn struct {
-	ClientSecret string          `json:"client_secret"`
-	SID          string          `json:"sid"`
-	Creds        json.RawMessage `json:"three_pid_creds"`
-
-	_ struct{} `body:"optional"`
-}
-
-// PostThreepidAdd refuses: nothing here has validated the address.
-//
-// spec: cs#post_matrixclientv3account3pidadd
-func (a *Accounts) PostThreepidAdd(_ context.Context, _ web.Requester, in addThreepidIn) (struct{}, error) {
-	if len(in.Creds) == 0 && (in.ClientSecret == "" || in.SID == "") {
-		return struct{}{}, web.MMissingParam.WithMessage("client_secret and sid must be given")
-	}
-	return struct{}{}, web.MThreepidAuthFailed.WithMessage("The address has not been validated")
-}
-
 // PostThreepidBind refuses: identity servers are not used.
 //
 // spec: cs#post_matrixclientv3account3pidbind
@@ -168,18 +154,4 @@ func (a *Accounts) PostThreepidDelete(ctx context.Context, who web.Requester, in
 // spec: cs#post_matrixclientv3account3pidunbind
 func (a *Accounts) PostThreepidUnbind(_ context.Context, _ web.Requester, in threepidIn) (unbindOut, error) {
 	return unbindOut{"no-support"}, in.check()
-}
-
-// PostRequestToken refuses to send mail or text messages for registering or resetting a password.
-//
-// spec: cs#post_matrixclientv3registeremailrequesttoken
-func (a *Accounts) PostRequestToken(context.Context, web.Requester, optionalBody) (struct{}, error) {
-	return struct{}{}, web.MThreepidDenied.WithMessage("This server sends no validation messages")
-}
-
-// PostThreepidRequestToken refuses to send mail or text messages for adding an address.
-//
-// spec: cs#post_matrixclientv3account3pidemailrequesttoken
-func (a *Accounts) PostThreepidRequestToken(context.Context, web.Requester, optionalBody) (struct{}, error) {
-	return struct{}{}, web.MThreepidMediumNotSupported.WithMessage("This server sends no validation messages")
 }

@@ -89,7 +89,7 @@ func (a *Accounts) confirmRegistration(ctx context.Context, n *NewUser, auth jso
 	if n.Password == "" {
 		return web.MMissingParam.WithMessage("The password is missing")
 	}
-	n.RegistrationToken = done.Proofs[StageToken]
+	n.RegistrationToken, n.Email = done.Proofs[StageToken], done.Proofs[StageEmail]
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"time"
 
 	"maunium.net/go/mautrix"
@@ -29,6 +30,8 @@ type NewUser struct {
 
 	// RegistrationToken is counted as used, if given.
 	RegistrationToken string
+	// Email is an address that has been validated.
+	Email string
 
 	NoSession   bool // the account gets no device
 	DeviceID    id.DeviceID
@@ -138,6 +141,11 @@ func (a *Accounts) insertAccount(ctx context.Context, user id.UserID, n NewUser,
 			return err
 		}
 	}
+	if n.Email != "" {
+		if err := a.SetThreepid(ctx, user, "email", n.Email); err != nil {
+			return err
+		}
+	}
 	born := stream.Change{Kind: stream.UserDirectory, UserID: user, Ref: RefRegistered}
 	name := n.DisplayName
 	if name == "" && !n.Guest {
@@ -185,10 +193,21 @@ func (a *Accounts) Policy() PasswordPolicy {
 
 // registrationFlows are the ways to register for people without anyone's help.
 func (a *Accounts) registrationFlows() [][]string {
-	if a.cfg.Test.OpenRegistration || !a.cfg.Registration.RequireToken {
-		return [][]string{{StageDummy}}
+	var flow []string
+	if a.cfg.Registration.RequireToken && !a.cfg.Test.OpenRegistration {
+		flow = append(flow, StageToken)
 	}
-	return [][]string{{StageToken}}
+	if a.deps.Mail.Enabled() && a.cfg.Registration.RequireEmail {
+		return [][]string{append(flow, StageEmail)}
+	}
+	if len(flow) == 0 {
+		flow = []string{StageDummy}
+	}
+	flows := [][]string{flow}
+	if a.deps.Mail.Enabled() { // whoever wants to give an address may
+		flows = append(flows, append(slices.Clone(flow), StageEmail))
+	}
+	return flows
 }
 
 // registrationOpen reports whether people may register.

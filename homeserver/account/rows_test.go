@@ -12,8 +12,8 @@ func rows(a *account.Accounts) []web.Route {
 		{Method: "POST", Path: "/_matrix/client/v3/register", Auth: web.Optional, Limit: web.LimitRegister, Handler: web.JSON(a.PostRegister), Spec: "cs#post_matrixclientv3register"},
 		{Method: "GET", Path: "/_matrix/client/v3/register/available", Auth: web.None, Limit: web.LimitDefault, Handler: web.JSON(a.GetRegisterAvailable), Spec: "cs#get_matrixclientv3registeravailable"},
 		{Method: "GET", Path: "/_matrix/client/v1/register/m.login.registration_token/validity", Auth: web.None, Limit: web.LimitRegister, Handler: web.JSON(a.GetRegistrationTokenValidity), Spec: "cs#get_matrixclientv1registermloginregistration_tokenvalidity"},
-		{Method: "POST", Path: "/_matrix/client/v3/register/email/requestToken", Auth: web.None, Limit: web.LimitRegister, Handler: web.JSON(a.PostRequestToken), Spec: "cs#post_matrixclientv3registeremailrequesttoken"},
-		{Method: "POST", Path: "/_matrix/client/v3/register/msisdn/requestToken", Auth: web.None, Limit: web.LimitRegister, Handler: web.JSON(a.PostRequestToken), Spec: "cs#post_matrixclientv3registermsisdnrequesttoken"},
+		{Method: "POST", Path: "/_matrix/client/v3/register/email/requestToken", Auth: web.None, Limit: web.LimitRegister, Handler: web.JSON(a.PostRegisterEmail), Spec: "cs#post_matrixclientv3registeremailrequesttoken"},
+		{Method: "POST", Path: "/_matrix/client/v3/register/msisdn/requestToken", Auth: web.None, Limit: web.LimitRegister, Handler: web.JSON(a.PostMSISDN), Spec: "cs#post_matrixclientv3registermsisdnrequesttoken"},
 		{Method: "GET", Path: "/_synapse/admin/v1/register", Auth: web.None, Limit: web.LimitRegister, Handler: web.JSON(a.GetSharedSecretNonce), Spec: "synapse#register-api"},
 		{Method: "POST", Path: "/_synapse/admin/v1/register", Auth: web.None, Handler: web.JSON(a.PostSharedSecretRegister), Spec: "synapse#register-api"},
 		{Method: "GET", Path: "/_matrix/client/v3/password_policy", Auth: web.None, Limit: web.LimitDefault, Handler: web.JSON(a.GetPasswordPolicy), Spec: "msc#2000"},
@@ -29,8 +29,8 @@ func rows(a *account.Accounts) []web.Route {
 		{Method: "GET", Path: "/_matrix/static/client/login", Auth: web.None, Limit: web.LimitDefault, Handler: web.Raw(a.GetLoginPage), Spec: "cs#login-fallback"},
 
 		{Method: "POST", Path: "/_matrix/client/v3/account/password", Auth: web.Optional, Limit: web.LimitLogin, Handler: web.JSON(a.PostPassword), Spec: "cs#post_matrixclientv3accountpassword"},
-		{Method: "POST", Path: "/_matrix/client/v3/account/password/email/requestToken", Auth: web.None, Limit: web.LimitRegister, Handler: web.JSON(a.PostRequestToken), Spec: "cs#post_matrixclientv3accountpasswordemailrequesttoken"},
-		{Method: "POST", Path: "/_matrix/client/v3/account/password/msisdn/requestToken", Auth: web.None, Limit: web.LimitRegister, Handler: web.JSON(a.PostRequestToken), Spec: "cs#post_matrixclientv3accountpasswordmsisdnrequesttoken"},
+		{Method: "POST", Path: "/_matrix/client/v3/account/password/email/requestToken", Auth: web.None, Limit: web.LimitRegister, Handler: web.JSON(a.PostPasswordEmail), Spec: "cs#post_matrixclientv3accountpasswordemailrequesttoken"},
+		{Method: "POST", Path: "/_matrix/client/v3/account/password/msisdn/requestToken", Auth: web.None, Limit: web.LimitRegister, Handler: web.JSON(a.PostMSISDN), Spec: "cs#post_matrixclientv3accountpasswordmsisdnrequesttoken"},
 		{Method: "POST", Path: "/_matrix/client/v3/account/deactivate", Auth: web.Optional, Limit: web.LimitLogin, Handler: web.JSON(a.PostDeactivate), Spec: "cs#post_matrixclientv3accountdeactivate"},
 		{Method: "GET", Path: "/_matrix/client/v3/account/3pid", Auth: web.User, Handler: web.JSON(a.GetThreepids), Spec: "cs#get_matrixclientv3account3pid"},
 		{Method: "POST", Path: "/_matrix/client/v3/account/3pid", Auth: web.User, Limit: web.LimitSettings, Handler: web.JSON(a.PostThreepidAdd), Spec: "cs#post_matrixclientv3account3pid"},
@@ -38,8 +38,8 @@ func rows(a *account.Accounts) []web.Route {
 		{Method: "POST", Path: "/_matrix/client/v3/account/3pid/bind", Auth: web.User, Limit: web.LimitSettings, Handler: web.JSON(a.PostThreepidBind), Spec: "cs#post_matrixclientv3account3pidbind"},
 		{Method: "POST", Path: "/_matrix/client/v3/account/3pid/delete", Auth: web.User, Limit: web.LimitSettings, Handler: web.JSON(a.PostThreepidDelete), Spec: "cs#post_matrixclientv3account3piddelete"},
 		{Method: "POST", Path: "/_matrix/client/v3/account/3pid/unbind", Auth: web.User, Limit: web.LimitSettings, Handler: web.JSON(a.PostThreepidUnbind), Spec: "cs#post_matrixclientv3account3pidunbind"},
-		{Method: "POST", Path: "/_matrix/client/v3/account/3pid/email/requestToken", Auth: web.None, Limit: web.LimitRegister, Handler: web.JSON(a.PostThreepidRequestToken), Spec: "cs#post_matrixclientv3account3pidemailrequesttoken"},
-		{Method: "POST", Path: "/_matrix/client/v3/account/3pid/msisdn/requestToken", Auth: web.None, Limit: web.LimitRegister, Handler: web.JSON(a.PostThreepidRequestToken), Spec: "cs#post_matrixclientv3account3pidmsisdnrequesttoken"},
+		{Method: "POST", Path: "/_matrix/client/v3/account/3pid/email/requestToken", Auth: web.None, Limit: web.LimitRegister, Handler: web.JSON(a.PostThreepidEmail), Spec: "cs#post_matrixclientv3account3pidemailrequesttoken"},
+		{Method: "POST", Path: "/_matrix/client/v3/account/3pid/msisdn/requestToken", Auth: web.None, Limit: web.LimitRegister, Handler: web.JSON(a.PostThreepidMSISDN), Spec: "cs#post_matrixclientv3account3pidmsisdnrequesttoken"},
 		{Method: "GET", Path: "/_matrix/client/v3/capabilities", Auth: web.UserOrGuest, Limit: web.LimitDefault, Handler: web.JSON(a.GetCapabilities), Spec: "cs#get_matrixclientv3capabilities"},
 
 		{Method: "GET", Path: "/_matrix/client/v3/devices", Auth: web.UserOrGuest, Handler: web.JSON(a.GetDevices), Spec: "cs#get_matrixclientv3devices"},
@@ -69,5 +69,7 @@ func rows(a *account.Accounts) []web.Route {
 		{Method: "POST", Path: "/_matrix/client/v3/user/{userId}/filter", Auth: web.UserOrGuest, Limit: web.LimitDefault, Handler: web.JSON(a.PostFilter), Spec: "cs#post_matrixclientv3useruseridfilter"},
 		{Method: "GET", Path: "/_matrix/client/v3/user/{userId}/filter/{filterId}", Auth: web.UserOrGuest, Handler: web.JSON(a.GetFilter), Spec: "cs#get_matrixclientv3useruseridfilterfilterid"},
 		{Method: "POST", Path: "/_matrix/client/v3/user/{userId}/openid/request_token", Auth: web.UserOrGuest, Limit: web.LimitDefault, Handler: web.JSON(a.PostOpenIDToken), Spec: "cs#post_matrixclientv3useruseridopenidrequest_token"},
+		{Method: "GET", Path: "/account/email", Auth: web.None, Handler: web.Raw(a.GetEmailPage), Spec: "cs#post_matrixclientv3account3pidemailrequesttoken"},
+		{Method: "POST", Path: "/account/email", Auth: web.None, Handler: web.Raw(a.PostEmailPage), Spec: "cs#post_matrixclientv3account3pidemailrequesttoken"},
 	}
 }

@@ -20,6 +20,7 @@ const (
 	StageDummy    = "m.login.dummy"
 	StageToken    = "m.login.registration_token"
 	StageTerms    = "m.login.terms"
+	StageEmail    = "m.login.email.identity"
 )
 
 // Challenge is an operation that must be confirmed before it is done.

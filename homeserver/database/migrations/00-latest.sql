@@ -163,6 +163,34 @@ CREATE TABLE threepids (
   PRIMARY KEY (medium, address)
 );
 CREATE INDEX threepids_user_idx ON threepids (user_id);
+-- Links sent to addresses, and whether they were followed.
+CREATE TABLE threepid_validations (
+  sid           TEXT NOT NULL PRIMARY KEY,
+  client_secret TEXT NOT NULL,
+  address       TEXT NOT NULL,
+  purpose       TEXT NOT NULL, -- register, password or add
+  secret        TEXT NOT NULL, -- hash of what stands in the link
+  send_attempt  BIGINT NOT NULL,
+  validated_at  BIGINT NOT NULL, -- 0: not yet
+  next_link     TEXT NOT NULL,
+  expires       BIGINT NOT NULL
+);
+CREATE INDEX threepid_validations_client_idx ON threepid_validations (client_secret, address);
+CREATE INDEX threepid_validations_expires_idx ON threepid_validations (expires);
+
+-- (mail) Messages that wait to be sent.
+CREATE TABLE outgoing_mails (
+  nid         BIGINT NOT NULL PRIMARY KEY,
+  recipient   TEXT NOT NULL,
+  subject     TEXT NOT NULL,
+  body        TEXT NOT NULL,
+  html        TEXT NOT NULL,
+  unsubscribe TEXT NOT NULL,
+  created     BIGINT NOT NULL,
+  due         BIGINT NOT NULL,
+  tries       BIGINT NOT NULL
+);
+CREATE INDEX outgoing_mails_due_idx ON outgoing_mails (due);
 
 -- fields: a JSON object.
 CREATE TABLE profiles (
